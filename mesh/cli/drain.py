@@ -22,6 +22,7 @@ from mesh.publish.announcers import (
     losses,
     missing,
     prefixes,
+    updating,
 )
 from mesh.publish.drain import Drains, back
 from mesh.publish.order_log import latest
@@ -107,9 +108,10 @@ class NodeDrain:
         reports = self._reports()
         ordered = self.orders.drained()
         fresh = set(nodes) - ordered
-        lost = self._refuse_last(fresh, ordered, reports) if fresh and not force else ()
+        leaving = ordered | updating(reports)
+        lost = self._refuse_last(fresh, leaving, reports) if fresh and not force else ()
         names = ", ".join(sorted(nodes))
-        staying = {n: r for n, r in reports.items() if n not in ordered | fresh}
+        staying = {n: r for n, r in reports.items() if n not in leaving | fresh}
         for service in _only_here([r for n, r in reports.items() if n in nodes], staying):
             self.session.show(f"warning: {service}: no other node serves it than {names}")
         if lost:
@@ -175,11 +177,12 @@ class NodeDrain:
     def _refuse_last(
         self,
         going: Collection[str],
-        drained: Collection[str],
+        leaving: Collection[str],
         reports: Mapping[str, Report],
     ) -> Collection[Loss]:
         """What no other node is planned to announce. Raises :class:`NeedsForce` where one that is
-        planned would not announce a prefix, or that is unknown."""
+        planned would not announce a prefix, or that is unknown. ``leaving`` are nodes that an order
+        drains, or that take an update over."""
         if self.plan is None:
             raise NeedsForce(
                 f"{', '.join(sorted(going))}: it is unknown which other node announces: the plan "
@@ -187,10 +190,10 @@ class NodeDrain:
                 f"one first (pulumi up), or insist (--force)"
             )
         found = announce_states(self.plan, reports, time.time())
-        lost = losses(found, going, drained)
+        lost = losses(found, going, leaving)
         if others := [loss for loss in lost if not loss.only]:
-            updating = {n for n, one in reports.items() if one.health.updating} - set(going)
-            raise NeedsForce(_last(others, sorted(updating - set(drained))))
+            named = updating(reports) - set(going) - self.orders.drained()
+            raise NeedsForce(_last(others, sorted(named)))
         return lost
 
     def _show_order(
@@ -216,9 +219,9 @@ def drains(session: OperatorSession) -> NodeDrain:
     return NodeDrain(session, orders, session.own.known_plan())
 
 
-def _last(lost: Collection[Loss], updating: Collection[str]) -> str:
+def _last(lost: Collection[Loss], taking: Collection[str]) -> str:
     """Why these nodes may not drain: the prefixes that only they announce, and the nodes that are
-    not counted, those of ``updating`` because they take an update over."""
+    not counted, those of ``taking`` because they take an update over."""
     going = sorted({node for loss in lost for node in loss.going})
     is_last = "is the last node that announces"
     if len(going) > 1:
@@ -231,8 +234,8 @@ def _last(lost: Collection[Loss], updating: Collection[str]) -> str:
     ]
     if doubts:
         parts.append(f"not counted, since their state is unknown: {', '.join(doubts)}")
-    if updating:
-        parts.append(f"not counted, since they take an update over: {', '.join(updating)}")
+    if taking:
+        parts.append(f"not counted, since they take an update over: {', '.join(taking)}")
     parts.append("bring another one up first (mesh status), or insist (--force)")
     return "; ".join(parts)
 

@@ -92,8 +92,8 @@ def announcers(
     plan: Plan, reports: Mapping[str, Report], now: float, leaving: Collection[str] = ()
 ) -> Announcers:
     """The nodes that announce each prefix, by their last reports; ``now`` is seconds since the
-    epoch. ``leaving`` are nodes that an order drains, applied or not: they do not count, and
-    neither does a node whose state is unknown."""
+    epoch. ``leaving`` are nodes that an order drains, applied or not, or that drain for an update:
+    they do not count, and neither does a node whose state is unknown."""
     return {
         prefix: frozenset(
             node
@@ -102,6 +102,12 @@ def announcers(
         )
         for prefix, found in announce_states(plan, reports, now).items()
     }
+
+
+def updating(reports: Mapping[str, Report]) -> frozenset[str]:
+    """The nodes that take an update over, by their last reports. One that drains for it goes on
+    announcing with graceful shutdown for some seconds, and then withdraws."""
+    return frozenset(node for node, one in reports.items() if one.health.updating)
 
 
 def uncertain(
@@ -137,7 +143,7 @@ def losses(
     found: AnnounceStates, going: Collection[str], drained: Collection[str]
 ) -> tuple[Loss, ...]:
     """The prefixes that only the nodes in ``going`` announce, or may announce. ``drained`` are
-    nodes that an order drains already."""
+    nodes that an order drains already, or that drain for an update."""
     lost: list[Loss] = []
     for prefix, nodes in found.items():
         others = {n: one for n, one in nodes.items() if n not in going and n not in drained}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mesh.plan.waves import Touch, Wave
-from mesh.publish.announcers import Announces, announce_states, announcers
+from mesh.publish.announcers import Announces, announce_states, announcers, updating
 from mesh.publish.away import LOST_SECONDS, NOBODY, UNREACHED, Absence, away, unreached
 from mesh.publish.effects import Objection
 from mesh.publish.generation import SignedGeneration
@@ -23,6 +23,7 @@ from mesh.publish.wave_effects import HOLDS, ROUNDS, WaveEffects, text
 from mesh.publish.witnesses import witnesses
 from mesh.registry.client import Unreachable
 from mesh.trust.documents import Report
+from mesh.trust.orders import DRAIN
 
 POLL = 0.1
 """Seconds between two looks at the reports."""
@@ -212,7 +213,8 @@ class Rollout:
         last = self._last_announcers(name, wave)
         for node in sorted(last):
             self._progress(f"{node}: does not drain, since no other node announces its prefixes")
-        alone = {node: self._served_alone(node) for node in sorted(wave.drained - last)}
+        leaving = self._leaving(wave)
+        alone = {node: self._served_alone(node, leaving) for node in sorted(wave.drained - last)}
         for node, names in alone.items():
             if names:
                 self._progress(f"{node}: does not drain, since no other node serves {names}")
@@ -233,7 +235,8 @@ class Rollout:
         which is waited for unless the operator accepts the outage."""
         clock = Deadline(min(self._order.deadline, WAVE_SECONDS))
         while True:
-            found = announcers(self._order.plan, self._last, time.time()).values()
+            leaving = self._leaving(wave)
+            found = announcers(self._order.plan, self._last, time.time(), leaving).values()
             last = frozenset(node for each in found if each <= wave.drained for node in each)
             if not last or self._order.choices.accept_outage:
                 return last
@@ -246,11 +249,19 @@ class Rollout:
             time.sleep(POLL)
             self._hear()
 
-    def _served_alone(self, node: str) -> str:
+    def _leaving(self, wave: Wave) -> frozenset[str]:
+        """The other nodes that announce and serve for some seconds only: by a drain order that they
+        may not have applied yet, or because they take an update over."""
+        order = self._pool.order(DRAIN, self._made.manifest.network)
+        ordered = () if order is None else order.nodes
+        return updating(self._last).union(ordered) - set(wave.nodes)
+
+    def _served_alone(self, node: str, leaving: Collection[str]) -> str:
         """The services that no other node serves in every family in which this one does."""
         now = time.time()
         found = {n: serving(one.health) for n, one in self._last.items() if is_recent(one, now)}
         own = found.pop(node, set())
+        found = {n: served for n, served in found.items() if n not in leaving}
         alone = {name for name, _ in own.difference(*found.values())}
         return ", ".join(one.name for one in self._order.plan.services if one.name in alone)
 

@@ -149,8 +149,16 @@ def leaving(health: Health) -> Health:
     return replace(health, in_service=False, announced={}, update="draining")
 
 
-def test_a_node_that_drains_for_an_update_is_not_counted_on_and_named(registry: Live) -> None:
-    with speaking(Nodes(FLEET, registry, bend={EWR: leaving})):
+def warning(health: Health) -> Health:
+    """The same in its first seconds: it announces with graceful shutdown."""
+    return replace(health, update="draining")
+
+
+@pytest.mark.parametrize("bend", [leaving, warning])
+def test_a_node_that_drains_for_an_update_is_not_counted_on_and_named(
+    registry: Live, bend: Callable[[Health], Health]
+) -> None:
+    with speaking(Nodes(FLEET, registry, bend={EWR: bend})):
         for node in (MIA, ORD):
             assert mesh("drain", node, "--wait", "0").exit_code == 0
         refused = mesh("drain", LAX)

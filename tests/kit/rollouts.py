@@ -161,7 +161,10 @@ class RolloutNodes:
             return well
         number = 0 if order is None else order.number
         return replace(
-            well, rollout=number, update=own.update, witnessed=self._witnessed(node, order)
+            well,
+            rollout=number,
+            update=well.update or own.update,
+            witnessed=self._witnessed(node, order),
         )
 
     def _without(self, off: Mapping[str, float], node: str, well: Health) -> Health:

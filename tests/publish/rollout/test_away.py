@@ -10,11 +10,14 @@ import pytest
 from mesh.plan.waves import Touch
 from mesh.publish import PublishError
 from mesh.publish.choices import Choices
-from mesh.trust.documents import Health
+from mesh.trust.documents import DrainOrder, Health
+from mesh.trust.encoding import dump
+from mesh.trust.orders import DRAIN
 from tests.kit.rollouts import RolloutNodes
 from tests.kit.wait import until
 from tests.publish.rollout.updates import (
     EWR,
+    FLEET,
     KNOWN,
     LAX,
     MIA,
@@ -147,23 +150,39 @@ def test_a_node_that_announces_nothing_now_stands_in_for_no_other(
         publication(nodes)
 
 
-def draining_others(nodes: RolloutNodes) -> Lines:
-    """The lines of an update during which the operator drains all nodes but Los Angeles."""
+OTHERS = (MIA, ORD, EWR)
+
+
+def order_drain(nodes: RolloutNodes, number: int, *names: str) -> None:
+    """The order is at the registry, and no node has applied it yet."""
+    order = DrainOrder(FLEET.network, number, tuple(sorted(names)))
+    nodes.registry.registry.accept_order(DRAIN, dump(DRAIN.signed(FLEET.key, order)))
+
+
+def draining_others(nodes: RolloutNodes, how: str = "drained") -> Lines:
+    """The lines of an update during which all nodes but Los Angeles leave."""
 
     def follow(line: str) -> None:
         if line.startswith("wave 1 of 4: "):
-            nodes.always = dict.fromkeys((MIA, ORD, EWR), drained)
+            if how == "ordered":
+                order_drain(nodes, 1, *OTHERS)
+            else:
+                nodes.always = dict.fromkeys(OTHERS, HOW[how])
         if "waiting for one" in line:
             nodes.always = {}
+            if how == "ordered":
+                order_drain(nodes, 2)
 
     return Lines(follow)
 
 
+@pytest.mark.parametrize("how", ["drained", "ordered", "updating"])
 def test_the_last_announcer_waits_until_another_node_announces(
-    nodes: RolloutNodes, touches: dict[str, Touch]
+    nodes: RolloutNodes, touches: dict[str, Touch], how: str
 ) -> None:
+    """Also where the others announce for the seconds of their graceful shutdown only."""
     touches[LAX] = Touch(True, frozenset({"vultr4", "vultr6"}))
-    lines = draining_others(nodes)
+    lines = draining_others(nodes, how)
     publication(nodes, lines)
     waits = f"no other node announces the prefixes of {LAX} any more; waiting for one"
     assert f"wave 4 of 4: {waits}" in lines
@@ -193,8 +212,28 @@ def test_a_node_does_not_drain_while_it_alone_serves_a_service(
     assert last(nodes).drained == ()
 
 
+def test_a_node_does_not_drain_while_the_others_that_serve_are_leaving(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    touches[ORD] = Touch(True, frozenset({"vultr4"}))
+    nodes.always = dict.fromkeys((LAX, EWR), dead)
+    nodes.step()
+    order_drain(nodes, 1, MIA)
+    lines: list[str] = []
+    publication(nodes, lines)
+    assert f"{ORD}: does not drain, since no other node serves web" in lines
+
+
 def drained(health: Health) -> Health:
     return replace(idle(health), drained=True)
+
+
+def leaving(health: Health) -> Health:
+    """It has just begun to drain for an update."""
+    return replace(health, update="draining")
+
+
+HOW = {"drained": drained, "updating": leaving}
 
 
 def cut_off(health: Health) -> Health:
