@@ -6,6 +6,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mesh.spec import Problem
 
 VARIABLE = "MESH_ENDING"
 
@@ -24,3 +29,12 @@ def ending(environment: Mapping[str, str]) -> dict[str, str]:
 def is_ending() -> bool:
     """Whether this run ends the network."""
     return os.environ.get(VARIABLE) == "1"
+
+
+def tolerated(problem: Problem) -> Problem:
+    """The problem as a warning where this run ends the network: it is about what would be made, and
+    by `pulumi destroy --run-program` the engine makes and changes nothing."""
+    if not is_ending() or problem.severity == "warning":
+        return problem
+    cure = "nothing has to be done, since this run ends the network"
+    return replace(problem, cure=cure, severity="warning")

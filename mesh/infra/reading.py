@@ -18,7 +18,7 @@ from mesh import capacity, content
 from mesh import plan as planning
 from mesh.agent import bundle
 from mesh.infra import providers
-from mesh.infra.ending import VARIABLE, is_ending
+from mesh.infra.ending import VARIABLE, is_ending, tolerated
 from mesh.infra.providers import StackConfiguration
 from mesh.plan import Plan
 from mesh.spec import (
@@ -83,7 +83,8 @@ def ask(configuration: StackConfiguration) -> None:
     with _refusing():
         answers = list(providers.problems(configuration))
         found = [each for each in answers if isinstance(each, Problem)]
-        problems = (*capacity.problems(configuration.plan), *found, *_unproven(configuration))
+        sizes = map(tolerated, capacity.problems(configuration.plan))
+        problems = (*sizes, *found, *_unproven(configuration))
         if any(problem.severity != "warning" for problem in problems):
             raise SpecError(problems)
     for problem in problems:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mesh.infra.ending import GIVEN_UP
+from mesh.infra.ending import GIVEN_UP, ending
 from tests.engine.vultr_edits import EDITS, FIREWALL, NODES, PUBLISHED, Edit, keyed
 from tests.kit.clouds.deployment import steps
 from tests.kit.clouds.inhabitants import inhabited
@@ -240,3 +241,39 @@ def test_destroy_leaves_nothing(engine: Engine, vultr: Vultr) -> None:
     assert "4 of 4 withdrawn" in done.told
     assert engine.resources() == []
     assert not any(vultr.holdings().values())
+
+
+@pytest.fixture(scope="module")
+def ending_run(engine: Engine, vultr: Vultr) -> Iterator[Engine]:
+    vultr.sold_out.add(("mia", "vc2-1c-1gb"))
+    done = engine.run(*UP, check=False)
+    assert done.returncode
+    assert len(vultr.servers) == 3
+    kept, bgp = vultr.plans, vultr.bgp
+    vultr.plans, vultr.bgp = [{**row, "locations": []} for row in kept], {"enabled": False}
+    yield replace(engine, environment=ending(engine.environment))
+    vultr.plans, vultr.bgp = kept, bgp
+
+
+class TestFirstUpThatFailed:
+    """A city is sold out meanwhile, and the operator gives up: what was made is billed."""
+
+    def test_only_a_wrong_api_key_refuses_its_end(self, ending_run: Engine, vultr: Vultr) -> None:
+        vultr.key = "another"
+        try:
+            done = ending_run.run("destroy", "--preview-only", *GIVEN_UP, check=False)
+        finally:
+            vultr.key = KEY
+        assert done.returncode
+        assert "vultr:apiKey = [secret]: Vultr does not know this API key" in done.text
+        assert len(vultr.servers) == 3
+
+    def test_is_ended_although_vultr_would_not_make_it(
+        self, ending_run: Engine, vultr: Vultr
+    ) -> None:
+        ending_run.run("destroy", "--preview-only", *GIVEN_UP)
+        done = ending_run.run("destroy", "--yes", "--skip-preview", *GIVEN_UP)
+        for said in ("does not sell this plan in mia", "BGP is not enabled", "this run ends"):
+            assert said in done.told
+        assert ending_run.resources() == []
+        assert not any(vultr.holdings().values())

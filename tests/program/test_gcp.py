@@ -411,7 +411,7 @@ class TestProblems:
             ),
             (
                 "googleapi: Error 500: Internal error. Please try again, backendError",
-                "mesh:providers.gcp.image", "debian-99", "Internal error. Please try", "debian",
+                "GCP", "refused", "Internal error. Please try", "try again",
             ),
         ],
     )  # fmt: skip

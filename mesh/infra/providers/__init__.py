@@ -10,17 +10,19 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mesh.infra.ending import tolerated
 from mesh.infra.providers import plugins
 from mesh.infra.providers.description import Description
 from mesh.infra.providers.protocol import Driver, Machine, Reserved, StackConfiguration
 from mesh.infra.providers.resources import ResourceType
+from mesh.spec.problems import Problem
 from mesh.spec.providers import PROVIDERS
 
 if TYPE_CHECKING:
     from pulumi import ResourceOptions
 
     from mesh.plan import Node, Plan
-    from mesh.spec import Note, Problem
+    from mesh.spec import Note
 
 __all__ = [
     "DESCRIPTIONS",
@@ -75,12 +77,17 @@ def used(plan: Plan) -> list[str]:
 
 def problems(configuration: StackConfiguration) -> Iterator[Problem | Note]:
     """What the providers would refuse of this stack, and their notes. A provider whose plugin is
-    broken is not asked."""
+    broken is not asked. A run that ends the network is stopped by credentials and APIs that do
+    not work, and not by what the stack file asks for."""
     for name in used(configuration.plan):
         unusable = list(plugins.problems(name, DESCRIPTIONS[name].plugin, configuration.spec))
         yield from unusable
         if all(problem.severity == "warning" for problem in unusable):
-            yield from load(name).problems(configuration)
+            for found in load(name).problems(configuration):
+                if isinstance(found, Problem) and found.key.startswith("mesh:"):
+                    yield tolerated(found)
+                else:
+                    yield found
 
 
 def load(name: str) -> type[Driver]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
+from mesh.infra.ending import tolerated
 from mesh.infra.providers.description import Broken, EnginePlugin
 from mesh.spec import Problem, Spec
 
@@ -51,7 +52,8 @@ def _problem(broken: Broken, named: str, tried: str) -> Problem:
             broken.key, broken.value, f"{named} is used although {broken.reason}",
             f"unset {TRY} unless the provider has repaired it", "warning",
         )  # fmt: skip
-    return Problem(broken.key, broken.value, f"{named} does not work: {broken.reason}", broken.cure)
+    reason = f"{named} does not work: {broken.reason}"
+    return tolerated(Problem(broken.key, broken.value, reason, broken.cure))
 
 
 def _number(text: str) -> tuple[int, ...]:

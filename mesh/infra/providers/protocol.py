@@ -78,7 +78,8 @@ class Driver(Protocol):
     def problems(configuration: StackConfiguration) -> Iterator[Problem | Note]:
         """What the provider would refuse (an unknown plan, image, key), before anything is made and
         at every preview, with few queries. A note is shown in the preview, such as the monthly
-        cost."""
+        cost. In a run that ends the network, problems with keys of the stack file (``mesh:``) are
+        warnings, and the driver is made without the answers."""
 
     def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
         """Reserve the node's addresses in resources named after ``name``."""

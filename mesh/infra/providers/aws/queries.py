@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from mesh.infra.ending import is_ending
 from mesh.infra.providers.aws import firewall, sdk, user_data
 from mesh.infra.providers.protocol import StackConfiguration
 from mesh.plan import Node, Plan
@@ -36,8 +37,13 @@ class Answers:
 _answers: ContextVar[Mapping[str, Answers]] = ContextVar("answers")
 
 
-def answers() -> Mapping[str, Answers]:
-    """The answers of this run by region; LookupError where AWS was not asked."""
+def answers(configuration: StackConfiguration) -> Mapping[str, Answers]:
+    """The answers of this run by region; LookupError where AWS was not asked. A run that ends the
+    network makes nothing in a region, and goes on without its answer."""
+    if is_ending():
+        network = options_of(configuration).network
+        nothing = {each: Answers(each, "", None, network) for each in by_place(configuration.plan)}
+        return {**nothing, **_answers.get({})}
     return _answers.get()
 
 
@@ -45,7 +51,7 @@ def problems(configuration: StackConfiguration) -> Iterator[Problem]:
     """What AWS would refuse of this stack. Its answers are kept for the driver."""
     found = [*_of_the_stack(configuration)]
     yield from found
-    if not found:
+    if not found or is_ending():  # then for the credentials
         known: dict[str, Answers] = {}
         _answers.set(known)
         yield from _of_the_cloud(configuration, known)
@@ -294,5 +300,5 @@ def refusal(error: Exception) -> Problem:
             return Problem(key, value, reason, cure)
     answer = re.sub(r"^.*(?:api error|occurred:|failed:) ", "", text)
     return Problem(
-        OPTIONS, "refused", f"AWS answers: {answer[:300]}", "correct what it names, and try again"
+        "AWS", "refused", f"AWS answers: {answer[:300]}", "correct what it names, and try again"
     )

@@ -200,8 +200,10 @@ def _problem(refusal: _Refusal, project: str) -> Problem:
             f"{OPTIONS}.project", project, f"the credentials may not do this ({_brief(answer)})",
             "grant them roles/compute.admin and roles/networkconnectivity.hubAdmin",
         )  # fmt: skip
-    reason = "GCP has none of that name" if NOT_FOUND.search(answer) else _brief(answer)
-    return Problem(refusal.key, refusal.value, reason, refusal.cure)
+    if NOT_FOUND.search(answer):
+        return Problem(refusal.key, refusal.value, "GCP has none of that name", refusal.cure)
+    reason = f"GCP answers: {_brief(answer)}"
+    return Problem("GCP", "refused", reason, "correct what it names, and try again")
 
 
 def _brief(answer: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from mesh.infra.ending import is_ending
 from mesh.infra.providers.protocol import StackConfiguration
 from mesh.infra.providers.vultr import account, catalog, cost, images
 from mesh.infra.providers.vultr.catalog import Catalog
@@ -29,6 +30,10 @@ OF_THE_KEY = ("unset", "key", "source")
 """Kinds of error that every query would get: one is shown."""
 
 
+NO_IMAGE = 0
+"""In place of the id of an image that is not known."""
+
+
 @dataclass(frozen=True)
 class Answers:
     """Vultr's answers: what it sells, the servers of the account, and the account's BGP, None where
@@ -45,7 +50,9 @@ _image_ids: ContextVar[Mapping[OperatingSystem, int]] = ContextVar("image ids")
 
 def image_ids() -> Mapping[OperatingSystem, int]:
     """The ids of the images that nodes boot from, by their system. LookupError where Vultr was not
-    asked."""
+    asked; a run that ends the network makes no server, and goes on without."""
+    if is_ending():
+        return {**dict.fromkeys(OperatingSystem, NO_IMAGE), **_image_ids.get({})}
     return _image_ids.get()
 
 
