@@ -104,7 +104,7 @@ class TestBeforeAnythingExists:
         assert found == SHARED | of_a_node("lax-aws-1", "birth") | {NODE}
         assert not cloud.made
         assert sorted(event.kind for event in cloud.events) == [
-            "getAmi", "getInstanceTypeOfferings", "getInstanceTypes", "getRegions",
+            "getAmi", "getInstanceTypeOfferings", "getInstanceTypes", "getRegions", "getSubnet",
         ]  # fmt: skip
 
     def test_refuses_all_that_aws_would_refuse_at_once(
@@ -242,7 +242,7 @@ EDITS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         },
     ),
     "another size": (
-        {"nodes": NODES | {"lax-aws-1": {"number": 5, "plan": "m7i.large"}}},
+        {"nodes": NODES | {"lax-aws-1": {"number": 5, "plan": "c7i.large"}}},
         {f"{NODE}-instance": "update"},
     ),
     "IPv6 off at the member": (
@@ -287,6 +287,18 @@ class TestEdits:
         key = "mesh-vultr-key-"
         named = {f"{key}*" if name.startswith(key) else name: op for name, op in found.items()}
         assert named == touched
+
+    def test_a_size_that_the_zone_of_the_subnet_lacks_is_refused(
+        self, engine: Engine, tmp_path: Path
+    ) -> None:
+        """us-west-1c has it, and the subnet lies in us-west-1a."""
+        nodes = {"nodes": NODES | {"lax-aws-1": {"number": 5, "plan": "m7i.large"}}}
+        done = changed(engine, tmp_path, nodes).run("preview", check=False)
+        assert done.returncode
+        assert (
+            "mesh:nodes.lax-aws-1.plan = m7i.large: us-west-1a, where the subnet of the nodes "
+            "lies, has no such size for lax-aws-1; give lax-aws-1 a size that is there" in done.text
+        )
 
     def test_neither_a_newer_image_nor_another_zone_replaces_anything(
         self, engine: Engine, cloud: Cloud

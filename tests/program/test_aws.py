@@ -32,7 +32,7 @@ SUBNET = {
     "availabilityZone": "us-west-1c",
 }
 SIZES = {
-    "t3.small": ("x86_64", ["us-west-1a", "us-west-1c"]),
+    "t3.small": ("x86_64", ["us-west-1-lax-1a", "us-west-1a", "us-west-1c"]),
     "m7i.large": ("x86_64", ["us-west-1c"]),
     "c7i.large": ("x86_64", ["us-west-1a"]),
     "t4g.small": ("arm64", ["us-west-1a"]),
@@ -101,7 +101,11 @@ class AwsAnswers(Answers):
                 (architecture,) = filters["processor-info.supported-architecture"]
                 names = [s for s in filters["instance-type"] if SIZES[s][0] == architecture]
                 return {"instanceTypes": names}
+            case "getInstances":
+                return {"ids": []}
             case "getSubnet":
+                if "filters" in args.args:
+                    raise Said("no matching EC2 Subnet found")
                 if args.args["id"] != GIVEN["subnet"]:
                     raise Said("api error InvalidSubnetID.NotFound: The subnet ID does not exist")
                 return SUBNET
@@ -118,6 +122,39 @@ def refusing(text: str) -> type[Answers]:
             return super().call(args)
 
     return Refusing
+
+
+class InZoneC(AwsAnswers):
+    """The subnet that an earlier update made lies in us-west-1c."""
+
+    runs = False
+
+    def call(self, args: mocks.MockCallArgs) -> Any:
+        filters = {f["name"]: f["values"] for f in args.args.get("filters", [])}
+        match args.token.rpartition(":")[2]:
+            case "getSubnet" if "id" not in args.args:
+                assert filters == {"tag:stack": ["prod"], "tag:Name": ["*-aws-us-west-1-subnet"]}
+                return SUBNET
+            case "getInstances":
+                assert filters["tag:stack"] == ["prod"]
+                runs = self.runs and filters["tag:node"] == ["lax-aws-1"]
+                return {"ids": ["i-0c"] if runs else []}
+        return super().call(args)
+
+
+class RunsInZoneC(InZoneC):
+    """And so does the member."""
+
+    runs = True
+
+
+class InTwo(AwsAnswers):
+    """Two stacks of the same name."""
+
+    def call(self, args: mocks.MockCallArgs) -> Any:
+        if args.token.endswith(":getSubnet"):
+            raise Said("multiple EC2 Subnets matched; use additional constraints to reduce matches")
+        return super().call(args)
 
 
 NODES = {"lax-vultr-1": {"number": 1}, "ord-vultr-1": {"number": 2}, "lax-aws-1": {"number": 5}}
@@ -288,6 +325,40 @@ class TestNetwork:
         (propagation,) = done.of("RouteServerPropagation")
         assert propagation.inputs["routeTableId"] == GIVEN["routeTable"]
         assert {g.inputs["vpcId"] for g in done.of("SecurityGroup")} == {GIVEN["vpc"]}
+
+
+class TestZone:
+    """A subnet is in one zone for ever, and an address of the region is mapped in no Local Zone."""
+
+    @pytest.mark.parametrize(
+        ("answers", "size", "zone"),
+        [
+            (AwsAnswers, "t3.small", "us-west-1a"),
+            (AwsAnswers, "m7i.large", "us-west-1c"),
+            (InZoneC, "t3.small", "us-west-1c"),
+            (InZoneC, "m7i.large", "us-west-1c"),
+            (InTwo, "t3.small", "us-west-1a"),
+        ],
+    )
+    def test_has_every_size(self, answers: type[Answers], size: str, zone: str) -> None:
+        done = deploy(answers=answers, **member(plan=size))
+        (subnet,) = done.of("Subnet")
+        assert subnet.inputs["availabilityZone"] == zone
+
+    def test_that_lacks_a_size_is_told_before_anything_is_made(self) -> None:
+        with pytest.raises(pulumi.RunError) as refusal:
+            deploy(answers=InZoneC, **member(plan="c7i.large"))
+        for said in (
+            "mesh:nodes.lax-aws-1.plan = c7i.large: us-west-1c, where the subnet of the nodes lies",
+            "has no such size for lax-aws-1; give lax-aws-1 a size that is there",
+            "Name=location,Values=us-west-1c",
+        ):
+            assert said in str(refusal.value)
+
+    def test_that_lacks_the_size_of_a_server_that_runs_stops_nothing(self) -> None:
+        done = deploy(answers=RunsInZoneC, **member(plan="c7i.large"))
+        (told,) = [line for line in done.log if "has no such size" in line]
+        assert "lax-aws-1 keeps its server, and cannot be replaced" in told
 
 
 class TestFirewall:

@@ -66,6 +66,8 @@ ZONES = {
     "us-west-1": ("us-west-1a", "us-west-1c"),
     "us-east-1": ("us-east-1a", "us-east-1b", "us-east-1e"),
 }
+LOCAL_ZONES = {"us-west-1": "us-west-1-lax-1a", "us-east-1": "us-east-1-bos-1a"}
+"""What offerings list beside the zones; a region's address cannot be mapped there."""
 
 
 def refused(operation: str, code: str, text: str) -> Refused:
@@ -726,7 +728,7 @@ def get_instance_type_offerings(cloud: Cloud, arguments: Values) -> Values:
         (size, zone)
         for size in wanted
         for zone in cloud.facts["sizes"].get(size, {}).get("zones", ())
-        if zone in ZONES[arguments["region"]]
+        if zone in (*ZONES[arguments["region"]], LOCAL_ZONES[arguments["region"]])
     ]
     return {
         "id": arguments["region"],
@@ -748,8 +750,30 @@ def get_instance_types(cloud: Cloud, arguments: Values) -> Values:
     return {"id": arguments["region"], "instanceTypes": found}
 
 
+def get_instances(cloud: Cloud, arguments: Values) -> Values:
+    """ec2_instances_data_source.go"""
+    found = [each for each in cloud.of("Instance") if _selected(each, arguments)]
+    return {"id": arguments["region"], "ids": [each.id for each in found]}
+
+
+def _selected(made: Made, arguments: Values) -> bool:
+    """Whether this is in the region, and the filters let it through."""
+    known = {f"tag:{key}": value for key, value in made.inputs["tags"].items()}
+    known["instance-type"] = made.inputs.get("instanceType", "")
+    return made.inputs["region"] == arguments["region"] and all(
+        any(fnmatch.fnmatch(known.get(each["name"], ""), value) for value in each["values"])
+        for each in arguments["filters"]
+    )
+
+
 def get_subnet(cloud: Cloud, arguments: Values) -> Values:
     """vpc_subnet_data_source.go"""
+    if "filters" in arguments:
+        found = [each for each in cloud.of("Subnet") if _selected(each, arguments)]
+        if not found:
+            raise Refused("no matching EC2 Subnet found")
+        (one,) = found
+        return {"id": one.id, **one.inputs}
     for each in cloud.facts["subnets"]:
         if each["id"] == arguments["id"]:
             return {**each, "availabilityZone": each["zone"]}
@@ -769,6 +793,7 @@ def aws() -> Cloud:
                 get_instance_type_offerings
             ),
             "aws:ec2/getInstanceTypes:getInstanceTypes": get_instance_types,
+            "aws:ec2/getInstances:getInstances": get_instances,
             "aws:ec2/getSubnet:getSubnet": get_subnet,
         },
         version="7.51.1",
@@ -787,8 +812,12 @@ def aws() -> Cloud:
         ],
         "sizes": {
             # As in the real us-east-1, one zone has none of the newer sizes.
-            "t3.small": {"zones": every[:-1], "architecture": "x86_64"},
+            "t3.small": {
+                "zones": [*LOCAL_ZONES.values(), *every[:-1]],
+                "architecture": "x86_64",
+            },
             "m7i.large": {"zones": [every[1], every[3]], "architecture": "x86_64"},
+            "c7i.large": {"zones": [every[0]], "architecture": "x86_64"},
             "t4g.small": {"zones": every, "architecture": "arm64"},
         },
         "subnets": [

@@ -6,14 +6,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 from mesh.infra.ending import is_ending
 from mesh.infra.providers.aws import firewall, sdk, user_data
 from mesh.infra.providers.protocol import StackConfiguration
 from mesh.plan import Node, Plan
 from mesh.spec import Problem
+from mesh.spec.problems import KEEPS
 from mesh.spec.providers.aws import FACTS, ExistingVpc, Options
 
 DEBIAN = "136693071363"
@@ -24,8 +26,8 @@ OPTIONS = "mesh:providers.aws"
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers for one region: the id of the image, a zone that has every size that is asked
-    for (None in a VPC that was given), and the IPv4 network of the nodes' subnet."""
+    """The answers for one region: the id of the image, the zone of the nodes' subnet, which has
+    every size that is asked for, and the subnet's IPv4 network."""
 
     place: str
     image: str
@@ -164,7 +166,7 @@ class _RegionQuery:
             yield from self._ask_subnet(self._given)
         missing = [*self._ask_zones()]
         yield from missing
-        if self._architecture and not missing:
+        if self._architecture and all(each.severity == "warning" for each in missing):
             yield from self._ask_processors()
 
     def answers(self) -> Answers:
@@ -227,7 +229,11 @@ class _RegionQuery:
         )
         zones: dict[str, set[str]] = {}
         for size, zone in zip(found.instance_types, found.locations, strict=True):
-            zones.setdefault(size, set()).add(zone)
+            # Local and Wavelength Zones are listed too (karpenter-provider-aws, pull request 5308),
+            # and a region's address cannot be mapped there (AssociateAddress: another network
+            # border group). Their names have more than a letter behind the region's.
+            if re.fullmatch(rf"{self._place}[a-z]", zone):
+                zones.setdefault(size, set()).add(zone)
         missing = [node for node in self._nodes if node.size not in zones]
         for node in missing:
             yield self._size(
@@ -236,15 +242,58 @@ class _RegionQuery:
             )  # fmt: skip
         if missing:
             return
+        if self._given is None:
+            self._zone = self._zone_of_our_subnet()
         common = set.intersection(*zones.values())
-        if self._zone is None and common:
+        if self._zone is not None:
+            yield from self._not_in(self._zone, zones)
+        elif common:
             self._zone = min(common)
-        elif self._zone not in common:
-            zone = f"{self._place} has no zone" if self._zone is None else f"{self._zone} is none"
+        else:
             yield self._size(
-                self._nodes[0], f"{zone} that has {' and '.join(self._sizes())}, and the subnet "
-                "of the nodes lies in one", "give the nodes sizes that one zone has",
+                self._nodes[0], f"{self._place} has no zone that has "
+                f"{' and '.join(self._sizes())}, and the subnet of the nodes lies in one",
+                "give the nodes sizes that one zone has",
             )  # fmt: skip
+
+    def _zone_of_our_subnet(self) -> str | None:
+        """The zone of the subnet that an earlier update has made; it stays in it."""
+        stack = self._configuration.plan.stack
+        tags = {"stack": stack, "Name": f"*-aws-{self._place}-subnet"}
+        try:
+            found = sdk.get_subnet(filters=_tagged(tags), region=self._place)
+        except Exception as error:
+            # None, or those of two networks whose stacks have the same name.
+            if "no matching EC2 Subnet" in str(error) or "EC2 Subnets matched" in str(error):
+                return None
+            raise
+        return str(found.availability_zone)
+
+    def _not_in(self, zone: str, zones: Mapping[str, set[str]]) -> Iterator[Problem]:
+        """The nodes whose size this zone does not have; one that runs stays as it is."""
+        for node in self._nodes:
+            if zone in zones[node.size]:
+                continue
+            problem = self._size(
+                node, f"{zone}, where the subnet of the nodes lies, has no such size for {node.id}",
+                f"give {node.id} a size that is there (aws ec2 describe-instance-type-offerings "
+                f"--region {self._place} --location-type availability-zone --filters "
+                f"Name=location,Values={zone})",
+            )  # fmt: skip
+            if self._runs(node):
+                reason = f"{problem.reason}; {node.id} {KEEPS}"
+                problem = replace(problem, reason=reason, severity="warning")
+            yield problem
+
+    def _runs(self, node: Node) -> bool:
+        """Whether the node has a server of its size."""
+        filters = _tagged({"stack": self._configuration.plan.stack, "node": node.id})
+        found = sdk.get_instances(
+            filters=[*filters, {"name": "instance-type", "values": [node.size]}],
+            instance_state_names=["pending", "running", "stopping", "stopped"],
+            region=self._place,
+        )
+        return bool(found.ids)
 
     def _ask_processors(self) -> Iterator[Problem]:
         fitting = sdk.get_instance_types(
@@ -270,6 +319,11 @@ class _RegionQuery:
         own = self._configuration.spec.nodes[node.id].plan is not None
         key = f"mesh:nodes.{node.id}.plan" if own else f"{OPTIONS}.plan"
         return Problem(key, node.size, reason, cure)
+
+
+def _tagged(tags: Mapping[str, str]) -> list[dict[str, Any]]:
+    """EC2's filters for these tags, of which it takes patterns."""
+    return [{"name": f"tag:{key}", "values": [value]} for key, value in tags.items()]
 
 
 REFUSALS: tuple[tuple[str, str, str, str, str], ...] = (

@@ -13,6 +13,7 @@ with submodules_only("pulumi_aws.ec2"):
     from pulumi_aws.ec2.get_ami import get_ami
     from pulumi_aws.ec2.get_instance_type_offerings import get_instance_type_offerings
     from pulumi_aws.ec2.get_instance_types import get_instance_types
+    from pulumi_aws.ec2.get_instances import get_instances
     from pulumi_aws.ec2.get_subnet import get_subnet
     from pulumi_aws.ec2.instance import Instance
     from pulumi_aws.ec2.internet_gateway import InternetGateway
@@ -57,6 +58,7 @@ __all__ = [
     "get_ami",
     "get_instance_type_offerings",
     "get_instance_types",
+    "get_instances",
     "get_regions",
     "get_subnet",
 ]
