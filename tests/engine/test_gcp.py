@@ -214,10 +214,8 @@ PLACE = ("subnet", "router", "speaker-1", "speaker-2", "interface-1", "interface
         ),
         (providers(routerAsn=65021), {"mesh-gcp-us-central1-router": "update"}),
         ({"bgpPassword-gcp": "another-password-of-cloud-router"}, dict.fromkeys(PEERS, "update")),
-        (
-            providers(zone="c"),
-            dict.fromkeys(("mesh-ord-gcp-1-instance", "mesh-ord-gcp-1-spoke", *PEERS), "replace"),
-        ),
+        # It is ForceNew: all servers at GCP would be replaced by one edit, at once.
+        (providers(zone="c"), {}),
         (
             nodes(mia_vultr_1={"number": 3}),
             {"mesh-gcp-wireguard-mia-vultr-1": "create"},
@@ -272,10 +270,12 @@ def test_what_drifted_is_seen_and_put_right(fleet: Fleet) -> None:
 
 
 def test_a_server_that_was_asked_for_anew_keeps_its_addresses(fleet: Fleet) -> None:
-    cloud = fleet.cloud
+    """It is made in the zone that is named by now."""
+    cloud, moved = fleet.cloud, fleet.with_keys(providers(zone="c"))
     before = cloud.named("mesh-ord-gcp-1-instance").outputs
     cloud.forget_events()
-    fleet.engine.run(*UP, "--replace", "**mesh-ord-gcp-1-instance")
+    assert before["zone"] == "us-central1-b"
+    moved.run(*UP, "--replace", "**mesh-ord-gcp-1-instance")
     done = [(e.operation, e.kind) for e in cloud.events if e.operation in ("create", "delete")]
     # Nothing of the Cloud Router's may name an instance that is not there.
     assert done == [
@@ -290,6 +290,7 @@ def test_a_server_that_was_asked_for_anew_keeps_its_addresses(fleet: Fleet) -> N
     ]
     after = cloud.named("mesh-ord-gcp-1-instance").outputs
     assert after["instanceId"] != before["instanceId"]
+    assert after["zone"] == "us-central1-c"
     assert after["networkInterfaces"] == before["networkInterfaces"]
 
 

@@ -150,6 +150,7 @@ class TestServer:
 
     def test_is_not_replaced_by_what_it_was_born_with(self, one: Registered) -> None:
         assert set(one.ignore_changes) == {
+            "zone",
             'metadata["user-data"]',
             'metadata["startup-script"]',
             "bootDisk.initializeParams.image",

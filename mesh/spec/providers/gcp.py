@@ -28,7 +28,8 @@ class Options(Section):
     router_asn: Annotated[Whole, Field(ge=64512, le=65534, alias="routerAsn")] = 65020
     """The private ASN of the Cloud Routers."""
     zone: Annotated[str, Field(pattern=r"^[a-z]$")] = "b"
-    """Letter of the zone within a region in which nodes are made."""
+    """Letter of the zone within a region in which servers are made; those that run stay in
+    theirs."""
 
 
 IMAGES = "projects/debian-cloud/global/images/family"

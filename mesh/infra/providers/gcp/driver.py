@@ -77,8 +77,10 @@ class Gcp:
     """Nodes at GCP. What all share is named after the driver, a node's own after the node."""
 
     # By their names in GCP's own schema. The keys to log in with are part of the user data, and
-    # the host name is set from there too.
+    # the host name is set from there too. Addresses and subnets are regional: the next server of a
+    # node may be in another zone.
     fixed_at_creation = (
+        "zone",
         'metadata["user-data"]',
         'metadata["startup-script"]',
         "bootDisk.initializeParams.image",
