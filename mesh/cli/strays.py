@@ -37,7 +37,7 @@ def strays(
     listed too: the next `pulumi up` adopts it.
 
     What the state alone has is seen by `pulumi refresh`, and made again by
-    `pulumi up`.
+    `pulumi up`. No other provider is asked.
 
     Exit codes: 0 both have the same; 1 they differ, or nobody agreed to a
     removal; 2 one of them can't be asked; 130 interrupted.
