@@ -47,6 +47,17 @@ def replace(
             choices = RolloutOptions(accept_outage=restart_sessions)
             status = target.up(*wanted, variables=choices.variables())
     except (Interrupted, KeyboardInterrupt):
-        interrupted("`pulumi up` goes on from where it was")
+        interrupted(_again(node, stack))
     if status:
-        raise typer.Exit(ExitCode.FAILED)  # the engine has shown why
+        # The engine has shown why. A later update undrains nodes with a new server only.
+        typer.echo(_again(node, stack), err=True)
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _again(node: str, stack: str) -> str:
+    """What to do after a replacement that did not come to its end."""
+    return (
+        f"if {node} still has its server, it may be drained, and stays so: "
+        f"`mesh replace {node} --stack {stack}` again, or `mesh undrain {node} --stack {stack}`; "
+        f"if it has none, `pulumi up` makes it"
+    )

@@ -36,6 +36,7 @@ V4, V6 = FLEET.plan.prefixes.both()
 ENGINE = """#!/bin/sh
 echo "$@" >> "{folder}/asked"
 case "$*" in
+up*) [ ! -e "{folder}/fails" ] ;;
 *"stack export"*) cat "{folder}/state.json" ;;
 *preview*) cat "{folder}/preview.json" ;;
 esac
@@ -139,6 +140,15 @@ def test_where_all_announce_a_server_may_be_replaced(
     stack.all_say()
     done = stack.mesh(*command)
     assert done.exit_code == 0, done.output
+
+
+def test_a_replacement_that_fails_says_that_the_node_may_stay_drained(stack: Stack) -> None:
+    stack.all_say()
+    (stack.folder / "fails").touch()
+    done = stack.mesh("replace", MIA, "--yes")
+    assert done.exit_code == 1, done.output
+    assert f"`mesh replace {MIA} --stack prod` again" in done.stderr
+    assert f"or `mesh undrain {MIA} --stack prod`" in done.stderr
 
 
 @pytest.mark.parametrize(

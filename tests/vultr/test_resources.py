@@ -17,15 +17,20 @@ from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.instance import InstanceProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
 from mesh.infra.dynamic.vultr.reverse import ReverseProvider
+from mesh.infra.dynamic.vultr.servers import ServerProvider
 from mesh.infra.dynamic.vultr.startup_script import StartupScriptProvider
 from mesh.infra.providers.vultr.v2 import ApiError
 from mesh.infra.providers.vultr.v2.server import INSTANCE
 from tests.kit.program import UNKNOWN
 from tests.kit.vultr_api import KEY, Fault, Knobs, Vultr, html, refused
-from tests.kit.vultr_api.faults import Answer
+from tests.kit.vultr_api.faults import LOCKED, PENDING, Answer
 from tests.vultr import objects
 
 Outs = dict[str, Any]
+SERVERS: dict[str, tuple[Callable[[], tuple[str, Outs]], ServerProvider]] = {
+    "instance": (objects.instance, InstanceProvider()),
+    "bare metal": (objects.bare_metal, BareMetalProvider()),
+}
 
 
 @pytest.fixture
@@ -149,6 +154,43 @@ class TestServer:
         AddressProvider().delete(outs["address_id"], objects.ADDRESS)
         FirewallProvider().delete(outs["firewall_group_id"], dict(objects.FIREWALL))
         assert not any(vultr.holdings().values())
+
+    @pytest.mark.parametrize("answer", [LOCKED, PENDING], ids=["locked", "pending"])
+    @pytest.mark.parametrize("kind", ["instance", "bare metal"])
+    def test_one_that_vultr_does_not_delete_yet_is_deleted_once_it_does(
+        self, vultr: Vultr, kind: str, answer: Answer, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        make, provider = SERVERS[kind]
+        identity, outs = make()
+        next_run()
+        vultr.fail(Fault("DELETE", f".*/{identity}", answer, times=6))
+        provider.delete(identity, outs)
+        assert identity not in vultr.servers
+        assert "lax-vultr-1: Vultr answers: Unable to destroy server" in capsys.readouterr().out
+
+    def test_one_that_stays_locked_is_told_with_its_node_and_what_to_do(
+        self, vultr: Vultr, server: tuple[str, Outs], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        identity, outs = server
+        short = dataclasses.replace(INSTANCE, bound=0.3)
+        monkeypatch.setattr("mesh.infra.providers.vultr.v2.server.INSTANCE", short)
+        next_run()
+        vultr.fail(Fault("DELETE", "/instances/.*", LOCKED, times=1000))
+        with pytest.raises(ApiError) as caught:
+            InstanceProvider().delete(identity, outs)
+        said = str(caught.value)
+        assert said.startswith("mesh:nodes.lax-vultr-1 = vc2-1c-1gb in lax: it is not deleted aft")
+        for part in (f"id {identity}", "currently locked", "`mesh undrain lax-vultr-1`"):
+            assert part in said
+        assert identity in vultr.servers
+
+    def test_any_other_failure_of_a_deletion_is_not_waited_for(
+        self, vultr: Vultr, server: tuple[str, Outs]
+    ) -> None:
+        next_run()
+        vultr.fail(Fault("DELETE", "/instances/.*", times=1000))
+        with pytest.raises(ApiError, match="Vultr's API fails"):
+            InstanceProvider().delete(*server)
 
     def test_a_404_of_the_route_is_not_taken_for_a_server_that_is_gone(
         self, vultr: Vultr, server: tuple[str, Outs], monkeypatch: pytest.MonkeyPatch

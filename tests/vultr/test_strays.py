@@ -11,7 +11,7 @@ from mesh.infra.dynamic.vultr.address import AddressProvider
 from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
 from mesh.infra.dynamic.vultr.startup_script import StartupScriptProvider
-from mesh.infra.providers.vultr.v2 import ApiError, Client, Mark, marking, stated
+from mesh.infra.providers.vultr.v2 import ApiError, Client, Mark, marking, stated, strays
 from mesh.infra.providers.vultr.v2.holdings import AccountObject, Holdings, ObjectKind
 from mesh.infra.providers.vultr.v2.strays import (
     StateObject,
@@ -21,6 +21,8 @@ from mesh.infra.providers.vultr.v2.strays import (
 )
 from tests.kit.clouds.deployment import KEYS
 from tests.kit.vultr_api import Fault, Knobs, Vultr, refused
+from tests.kit.vultr_api.faults import LOCKED, PENDING, Answer
+from tests.vultr import objects
 
 OURS, THEIRS = "ab12cd34", "ffff0000"
 GROUP: dict[str, Any] = {"rules": []}
@@ -145,6 +147,35 @@ class TestRemoval:
         vultr.fail(Fault("DELETE", f"/reserved-ips/{stray.id}", refused(said), times=2))
         assert remove(client, stray, quiet)
         assert stray.id not in vultr.addresses
+
+    @pytest.mark.parametrize("answer", [LOCKED, PENDING], ids=["locked", "pending"])
+    @pytest.mark.parametrize(
+        ("make", "path"),
+        [(objects.instance, "/instances"), (objects.bare_metal, "/bare-metals")],
+        ids=["instance", "bare metal"],
+    )
+    def test_a_server_that_vultr_does_not_delete_yet_is_waited_for(
+        self, client: Client, vultr: Vultr, make: Any, path: str, answer: Answer
+    ) -> None:
+        identity, _ = make(identity=OURS)
+        vultr.fail(Fault("DELETE", f"{path}/{identity}", answer, times=6))
+        said: list[str] = []
+        assert remove(client, strays_of(client, OURS, {})[identity], said.append)
+        assert identity not in vultr.servers
+        assert any("Unable to destroy server" in line for line in said)
+
+    def test_one_that_stays_locked_is_told(
+        self, client: Client, vultr: Vultr, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        identity, _ = objects.instance(identity=OURS)
+        monkeypatch.setitem(strays.UNLOCK_SECONDS, ObjectKind.INSTANCE, 0.3)
+        vultr.fail(Fault("DELETE", "/instances/.*", LOCKED, times=1000))
+        with pytest.raises(ApiError) as caught:
+            remove(client, strays_of(client, OURS, {})[identity], quiet)
+        said = str(caught.value)
+        assert said.startswith(f"instance {identity}")
+        assert "it is not deleted after 0 s" in said and "Server is currently locked" in said
+        assert "`mesh strays --stack STACK --remove` again" in said
 
     def test_an_address_at_a_server_that_stays_is_held_fast(
         self, client: Client, vultr: Vultr, stray: AccountObject

@@ -64,6 +64,16 @@ def refused(said: str, status: int = 400) -> Answer:
     return Answer(status, {"error": said, "status": status})
 
 
+LOCKED = refused("Unable to destroy server: Unable to remove VM: Server is currently locked", 500)
+"""To the DELETE of an instance that Vultr has just made or changed
+(vultr/ansible-collection-vultr, issue 113)."""
+PENDING = refused(
+    "Unable to destroy server: This subscription is not currently active, you cannot destroy it.",
+    500,
+)
+"""To the DELETE of one that is not active yet (dstackai/dstack, pull request 2132)."""
+
+
 def limited(after: float | None = 1) -> Answer:
     """Too many requests; ``after`` are the seconds of Retry-After, None for none."""
     headers = {} if after is None else {"Retry-After": f"{after:g}"}

@@ -144,19 +144,19 @@ class ServerProvider(VultrProvider):
         return ReadResult(id_, _outs(props, found) | differences)
 
     def delete(self, id_: str, props: Properties) -> None:
-        """Delete it, and wait until it is no longer listed."""
-        from mesh.infra.providers.vultr.v2.server import until_unlisted
+        """Delete it, once Vultr lets it go, and wait until it is no longer listed."""
+        from mesh.infra.providers.vultr.v2 import server
 
         vultr = account()
         if is_taken(id_, props["node"]):
             return
         with _about(props):
             try:
-                vultr.delete(f"{self.kind().path}/{id_}")
+                server.delete(vultr.client, self.kind(), id_, props["node"], progress)
             finally:
                 self._forget(vultr)
             listing = self.listing(vultr)
-            until_unlisted(lambda: listing(fresh=True), id_, props["node"], progress)
+            server.until_unlisted(lambda: listing(fresh=True), id_, props["node"], progress)
         self._forget(vultr)
 
     def _settled(self, vultr: Account, identity: str, wanted: Wanted) -> Server:

@@ -17,6 +17,7 @@ Kind = Literal[
     "gone",  # 404, and other answers with the same meaning
     "limit",  # a quota of the account
     "capacity",  # sold out, or not sold there
+    "locked",  # a server that cannot be deleted yet: it is locked, or still pending
     "refused",  # any other 4xx
     "rate",  # 429, after all repetitions
     "unclear",  # sent, and it is not known whether it was done: 5xx, a connection that broke
@@ -62,6 +63,11 @@ GONE = re.compile(
     re.IGNORECASE,
 )
 LIMIT = re.compile(r"limit reached|maximum (number|amount)|limit exceeded|\bquota\b", re.IGNORECASE)
+LOCKED = re.compile(r"currently locked|not currently active|\bpending\b", re.IGNORECASE)
+"""Vultr's answer, with status 500, to the DELETE of a server that was made or changed a moment ago
+(vultr/ansible-collection-vultr issue 113, pull request 89; dstackai/dstack pull request 2132)."""
+DELETED = re.compile(r"DELETE /(instances|bare-metals)/[^/]+")
+"""The DELETE of a server."""
 CAPACITY = re.compile(
     r"not available in|sold out|out of stock|no (available )?capacity|insufficient capacity",
     re.IGNORECASE,
@@ -78,6 +84,8 @@ def refusal(asked: str, status: int, content: bytes) -> ApiError:
     if status == 404 or (status in (400, 410, 422) and GONE.search(answer)):
         cure = "run `pulumi refresh`, and `pulumi up` again"
         return ApiError("gone", Problem(asked, f"HTTP {status}", f"Vultr answers: {answer}", cure))
+    if _is_locked(asked, answer):
+        return _locked(asked, status, answer)
     if LIMIT.search(answer):
         return ApiError(
             "limit", Problem(asked, f"HTTP {status}", f"Vultr answers: {answer}", LIMITS)
@@ -125,8 +133,19 @@ def busy(asked: str, retry_after: float | None) -> ApiError:
 
 def fault(asked: str, status: int, content: bytes, retry_after: float | None = None) -> ApiError:
     """5xx: a proxy in front of the API may have answered, so the request may have been done."""
-    reason = f"Vultr's API fails (HTTP {status}): {sentence(content)}"
+    answer = sentence(content)
+    if _is_locked(asked, answer):
+        return _locked(asked, status, answer)
+    reason = f"Vultr's API fails (HTTP {status}): {answer}"
     return ApiError("unclear", Problem(asked, f"HTTP {status}", reason, LATER), retry_after)
+
+
+def _is_locked(asked: str, answer: str) -> bool:
+    return DELETED.fullmatch(asked) is not None and LOCKED.search(answer) is not None
+
+
+def _locked(asked: str, status: int, answer: str) -> ApiError:
+    return ApiError("locked", Problem(asked, f"HTTP {status}", f"Vultr answers: {answer}", LATER))
 
 
 def broken(asked: str, why: str, *, sent: bool) -> ApiError:

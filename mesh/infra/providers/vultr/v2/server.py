@@ -282,6 +282,30 @@ def attach(client: Client, server: str, wanted: Wanted, progress: Progress) -> N
     until(look, wanted.mark.node, FREED, progress, at_once=True)
 
 
+def delete(
+    client: Client, kind: ServerApi[Any], identity: str, node: str, progress: Progress
+) -> None:
+    """Delete a server if it is there. Vultr deletes none that is locked or pending, so that this is
+    repeated for as long as a creation may take."""
+
+    def look() -> Observed[bool]:
+        try:
+            client.send("DELETE", f"{kind.path}/{identity}")
+        except ApiError as error:
+            if error.kind == "gone":
+                return Observed("gone", True)
+            if error.kind == "locked":
+                return Observed(error.problem.reason)
+            raise
+        return Observed("deleted", True)
+
+    cure = (
+        f"see in Vultr's console what locks it (id {identity}), and run the same again; if {node} "
+        f"is to stay, it is drained until `mesh replace {node}` or `mesh undrain {node}`"
+    )
+    until(look, node, kind.bound, progress, at_once=True, goal="deleted", cure=cure)
+
+
 def until_unlisted(
     listed: Callable[[], Iterable[S]], identity: str, what: str, progress: Progress
 ) -> None:

@@ -15,11 +15,14 @@ from mesh.infra.providers.vultr.v2.holdings import (
     ObjectKind,
     look,
 )
+from mesh.infra.providers.vultr.v2.server import BARE_METAL, INSTANCE, STRAYS
 from mesh.infra.providers.vultr.v2.waiting import Observed, Progress
 from mesh.spec.problems import Problem
 
 DETACH_SECONDS = 120.0
 """Seconds until a deleted server releases its address and firewall group."""
+UNLOCK_SECONDS = {ObjectKind.INSTANCE: INSTANCE.bound, ObjectKind.BARE_METAL: BARE_METAL.bound}
+"""Seconds until a locked or pending server can be deleted."""
 
 Begun = tuple[str, str]
 """Node and resource, as in a mark, of an unfinished creation."""
@@ -78,7 +81,7 @@ def remove(client: Client, stray: AccountObject, progress: Progress) -> bool:
     """Delete an object if it still has the same mark; returns whether it was there.
 
     ApiError, of kind ``foreign`` where it has another mark by now. Waits for an address or a
-    firewall group that its deleted server still holds.
+    firewall group that its deleted server still holds, and for a server that is locked or pending.
     """
     now = look(client, stray)
     if now is None:
@@ -96,9 +99,17 @@ def remove(client: Client, stray: AccountObject, progress: Progress) -> bool:
                 return Observed("gone", True)
             if error.kind == "refused" and stray.kind in (ObjectKind.ADDRESS, ObjectKind.GROUP):
                 return Observed("still in use")
+            if error.kind == "locked":
+                return Observed(error.problem.reason)
             raise
         return Observed("deleted", True)
 
     return waiting.until(
-        attempt, f"{stray.kind} {stray.id}", DETACH_SECONDS, progress, at_once=True
+        attempt,
+        f"{stray.kind} {stray.id}",
+        UNLOCK_SECONDS.get(stray.kind, DETACH_SECONDS),
+        progress,
+        at_once=True,
+        goal="deleted",
+        cure=f"see in Vultr's console what holds it, and run {STRAYS} again",
     )

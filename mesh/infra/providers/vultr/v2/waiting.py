@@ -85,11 +85,12 @@ def until(
     progress: Progress,
     *,
     at_once: bool = False,
+    goal: str = "ready",
     cure: str = errors.LATER,
 ) -> T:
     """Look until the value is there, at most ``bound`` seconds. The state of ``what`` is shown:
-    "lax-vultr-1: pending for 40 s". With ``at_once`` the first look comes before any waiting;
-    ``cure`` is what to do after ``bound`` seconds."""
+    "lax-vultr-1: pending for 40 s". With ``at_once`` the first look comes before any waiting.
+    ``goal`` is what it is not after ``bound`` seconds, ``cure`` what to do then."""
     begun = entered = shown = time.monotonic()
     state = ""
     for delay in delays():
@@ -101,7 +102,7 @@ def until(
             return seen.value
         now = time.monotonic()
         if now - begun >= bound:
-            reason = f"it is not ready after {bound:.0f} s ({seen.state})"
+            reason = f"it is not {goal} after {bound:.0f} s ({seen.state})"
             raise ApiError("waiting", Problem(what, seen.state, reason, cure))
         if seen.state != state:
             progress(f"{what}: {seen.state}")
