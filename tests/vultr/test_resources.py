@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from mesh.infra.providers.vultr.v2.server import INSTANCE
 from tests.kit.program import UNKNOWN
 from tests.kit.vultr_api import KEY, Fault, Knobs, Vultr, html, refused
 from tests.kit.vultr_api.faults import LOCKED, PENDING, Answer
+from tests.kit.wait import repeating
 from tests.vultr import objects
 
 Outs = dict[str, Any]
@@ -50,6 +53,12 @@ def next_run() -> None:
     """Another process of the engine's."""
     use("")
     use(KEY)
+
+
+def counts_no_longer_once_it_refused(vultr: Vultr) -> None:
+    """Servers that are gone, against the account's monthly fee."""
+    if any(call.what == "POST /instances" and call.status == 400 for call in list(vultr.calls)):
+        vultr.knobs.counted = 0.0
 
 
 def look(provider: Any, identity: str, outs: Outs) -> ReadResult:
@@ -183,6 +192,32 @@ class TestServer:
         for part in (f"id {identity}", "currently locked", "`mesh undrain lax-vultr-1`"):
             assert part in said
         assert identity in vultr.servers
+
+    def test_its_successor_waits_for_a_limit_that_still_counts_it(
+        self, vultr: Vultr, server: tuple[str, Outs], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        vultr.quotas, vultr.knobs = {"monthly fee": 5}, Knobs(counted=math.inf)
+        next_run()
+        InstanceProvider().delete(*server)
+        with repeating(partial(counts_no_longer_once_it_refused, vultr), 0.01):
+            second, _ = objects.instance(address_id=server[1]["address_id"])
+        assert list(vultr.servers) == [second]
+        said = capsys.readouterr().out
+        assert "monthly fee limit" in said and "the server just deleted may still count" in said
+
+    def test_a_limit_that_stays_is_told_in_the_end(
+        self, vultr: Vultr, server: tuple[str, Outs], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mesh.infra.providers.vultr.v2.server.COUNTED", 1.5)
+        vultr.quotas, vultr.knobs = {"monthly fee": 5}, Knobs(counted=math.inf)
+        next_run()
+        InstanceProvider().delete(*server)
+        with pytest.raises(ApiError) as caught:
+            objects.instance(address_id=server[1]["address_id"])
+        said = str(caught.value)
+        assert said.startswith("mesh:nodes.lax-vultr-1 = vc2-1c-1gb in lax: ")
+        assert "monthly fee limit" in said and "raise the account's limit" in said
+        assert not vultr.servers
 
     def test_any_other_failure_of_a_deletion_is_not_waited_for(
         self, vultr: Vultr, server: tuple[str, Outs]
@@ -548,6 +583,11 @@ REFUSALS: dict[str, tuple[Callable[[Vultr], object], Callable[[], object], tuple
     "an image that has vanished": (
         lambda v: v.images.clear(), objects.instance,
         ("Invalid os_id", "an image that Vultr has in mesh:providers.vultr.image"),
+    ),
+    "an account at its monthly fee": (
+        lambda v: v.quotas.update({"monthly fee": 4}), objects.instance,
+        ("mesh:nodes.lax-vultr-1 = vc2-1c-1gb in lax", "maximum monthly fee limit",
+         "raise the account's limit"),
     ),
     "an SSH key that is none": (
         lambda v: None, lambda: objects.key(ssh_key="ssh-dss"),

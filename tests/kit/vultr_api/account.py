@@ -27,7 +27,8 @@ class Knobs:
 
     ``page``: entries of a page, whatever was asked for at most. ``boot``: from POST to active and
     running. ``ipv6``: from POST until IPv6 addresses are told. ``detach``: until an address that
-    comes off a server is free. ``latency``: of every answer.
+    comes off a server is free. ``counted``: for which a deleted server counts against the account's
+    monthly fee. ``latency``: of every answer.
     ``rate``: requests per second above which 429 is answered, 0 for no limit.
     ``filled``: a rule's ``source`` comes back as ``subnet/size`` (reported in 2026). ``gone``: the
     text of today for a server that is gone, or that of 2021. ``expanded``: reverse IPv6 entries
@@ -40,6 +41,7 @@ class Knobs:
     boot: float = 0.0
     ipv6: float = 0.0
     detach: float = 0.0
+    counted: float = 0.0
     latency: float = 0.0
     rate: int = 0
     filled: bool = True
@@ -96,7 +98,8 @@ class Vultr:
     """One account.
 
     ``bgp`` is its ``bgp_info``; ``quotas`` is how many there may be of ``addresses``,
-    ``instances``, ``bare metal``, ``keys``, ``groups``; ``sold_out`` are regions and plans that
+    ``instances``, ``bare metal``, ``keys``, ``groups``, and ``monthly fee`` in US dollars of all
+    servers; ``sold_out`` are regions and plans that
     are listed and can't be had now. ``machines`` are those behind its servers.
     """
 
@@ -121,6 +124,8 @@ class Vultr:
     addresses: dict[str, Address] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
     servers: dict[str, Server] = field(default_factory=dict)
+    deleted: list[tuple[float, float]] = field(default_factory=list)
+    """When a server was deleted, and its monthly fee."""
     calls: list[Call] = field(default_factory=list)
     stop: Stop | None = None
     asked: int = 0
@@ -191,6 +196,7 @@ class Vultr:
         """A server goes, and its address comes off."""
         with self.lock:
             del self.servers[server.id]
+            self.deleted.append((self.clock(), self.fee(server)))
             for address in self.addresses.values():
                 if address.instance == server.id:
                     self.detach(address, at_once)
@@ -287,6 +293,16 @@ class Vultr:
         """The plan of a server."""
         rows = self.metal_plans if server.metal else self.plans
         return next((row for row in rows if row["id"] == server.plan), offers.UNLISTED)
+
+    def fee(self, server: Server) -> float:
+        """What a server costs in a month, in US dollars."""
+        return float(self.plan(server).get("monthly_cost", 0))
+
+    def fees(self) -> float:
+        """What the account's limit counts."""
+        since = self.clock() - self.knobs.counted
+        gone = (fee for when, fee in self.deleted if when > since)
+        return sum(map(self.fee, self.servers.values())) + sum(gone)
 
     def image(self, number: int) -> str:
         """The name of an image; one that is no longer sold still runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -459,6 +460,7 @@ def _create_server(request: Request, metal: bool) -> Answer:
     count = sum(one.metal == metal for one in vultr.servers.values())
     _within(vultr, kind, count, "Server add failed: Instance limit reached")
     _check_server(request, metal)
+    _check_fee(request, metal)
     address = vultr.addresses.get(request.text("reserved_ipv4"))
     number, identity = vultr.count(), vultr.new_id()
     region, group = request.text("region"), "" if metal else request.text("firewall_group_id")
@@ -518,6 +520,18 @@ def _check_server(request: Request, metal: bool) -> None:
     if address is not None and address.instance:
         raise Refused(
             "Server add failed: Floating IPv4 address is already attached to another server"
+        )
+
+
+def _check_fee(request: Request, metal: bool) -> None:
+    """The limit of the account's monthly fee, as users quote its refusal."""
+    vultr = request.vultr
+    rows = vultr.metal_plans if metal else vultr.plans
+    (fee,) = (row["monthly_cost"] for row in rows if row["id"] == request.text("plan"))
+    if vultr.fees() + fee > vultr.quotas.get("monthly fee", math.inf):
+        raise Refused(
+            "Server add failed: You have reached the maximum monthly fee limit for this account. "
+            "To deploy additional services, please request a limit increase."
         )
 
 

@@ -59,11 +59,13 @@ class VultrProvider(Stub):
 
 
 class Account:
-    """The client of the account, and its recent lists."""
+    """The client of the account, and its recent lists. ``deleted`` is when this process has deleted
+    a server of it last, in monotonic seconds; None for never."""
 
     def __init__(self, client: Client, listings: Listings) -> None:
         self.client = client
         self.listings = listings
+        self.deleted: float | None = None
 
     def found(
         self, listing: Listing[A], identity: str, path: str, name: str, model: type[A]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,9 @@ class ServerProvider(VultrProvider):
             return begun
 
         with _about(props):
-            begun = made(find, post, node, progress)
+            begun = server.within_limit(
+                lambda: made(find, post, node, progress), node, vultr.deleted, progress
+            )
             self._forget(vultr)
             if begun.found:
                 server.refuse_misfit(vultr.client, kind, begun.object, wanted)
@@ -153,6 +156,7 @@ class ServerProvider(VultrProvider):
         with _about(props):
             try:
                 server.delete(vultr.client, self.kind(), id_, props["node"], progress)
+                vultr.deleted = time.monotonic()
             finally:
                 self._forget(vultr)
             listing = self.listing(vultr)

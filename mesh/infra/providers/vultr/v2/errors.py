@@ -30,7 +30,10 @@ Kind = Literal[
 
 KEY = "vultr:apiKey"
 SET_KEY = f"pulumi config set --secret {KEY} (from my.vultr.com/settings/#settingsapi)"
-LIMITS = "ask Vultr's support to raise the account's limit, or make room, and run `pulumi up` again"
+LIMITS = (
+    "ask Vultr's support to raise the account's limit, or make room, and run `pulumi up` again; "
+    "what was deleted a moment ago may count for some minutes"
+)
 LATER = "run `pulumi up` again; it goes on where this stopped"
 SECRET = "[secret]"  # noqa: S105  shown instead of one
 LONGEST = 200
@@ -62,7 +65,11 @@ GONE = re.compile(
     r"|invalid firewall group",
     re.IGNORECASE,
 )
-LIMIT = re.compile(r"limit reached|maximum (number|amount)|limit exceeded|\bquota\b", re.IGNORECASE)
+LIMIT = re.compile(
+    r"limit reached|maximum (number|amount|monthly fee)|limit exceeded|request a limit increase"
+    r"|\bquota\b",
+    re.IGNORECASE,
+)
 LOCKED = re.compile(r"currently locked|not currently active|\bpending\b", re.IGNORECASE)
 """Vultr's answer, with status 500, to the DELETE of a server that was made or changed a moment ago
 (vultr/ansible-collection-vultr issue 113, pull request 89; dstackai/dstack pull request 2132)."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from mesh.infra.providers.vultr.v2 import errors
 from mesh.infra.providers.vultr.v2.answers import Address, BareMetal, Instance, Server
 from mesh.infra.providers.vultr.v2.client import Client
 from mesh.infra.providers.vultr.v2.errors import ApiError
@@ -17,9 +19,13 @@ from mesh.infra.providers.vultr.v2.waiting import Observed, Progress, until
 from mesh.spec.problems import Problem, shown
 
 S = TypeVar("S", bound=Server)
+T = TypeVar("T")
 
 STRAYS = "`mesh strays --stack STACK --remove`"
 
+COUNTED = 300.0
+"""Seconds for which a deleted server may count against a limit of the account: "a short time" in
+ingvarch/tent (internal/cloud/vultr/nodes.go), and minutes as others have seen it."""
 FREED = 180.0
 """Seconds until a deleted server releases its address and firewall group, at most."""
 DDOS, IPV6 = "ddos_protection", "ipv6"
@@ -182,6 +188,24 @@ def until_ready(
         f"{STRAYS} makes {node} anew"
     )
     return until(look, node, kind.bound, progress, cure=cure)
+
+
+def within_limit(make: Callable[[], T], what: str, deleted: float | None, progress: Progress) -> T:
+    """What ``make`` makes. Where a limit of the account refuses it, that is repeated while a server
+    that was deleted at ``deleted`` (monotonic seconds, None for none) may still count."""
+    left = 0.0 if deleted is None else deleted + COUNTED - time.monotonic()
+    if left <= 0:
+        return make()
+
+    def look() -> Observed[T]:
+        try:
+            return Observed("made", make())
+        except ApiError as error:
+            if error.kind != "limit":
+                raise
+            return Observed(f"{error.problem.reason}; the server just deleted may still count")
+
+    return until(look, what, left, progress, at_once=True, goal="made", cure=errors.LIMITS)
 
 
 def _lacks(found: Server, wanted: Wanted) -> str:
