@@ -87,6 +87,26 @@ def test_an_interrupted_up_ends_and_the_next_one_goes_on(tmp_path: Path, served:
         refreshed_by_lists(engine, vultr)
 
 
+def test_a_smaller_plan_is_refused_by_the_preview_and_had_by_a_replacement(
+    tmp_path: Path, served: Served
+) -> None:
+    vultr = served.vultr
+    with stack(tmp_path, served, cities=1, plan="vc2-2c-4gb") as engine:
+        engine.run(*UP)
+        (before,) = vultr.servers
+        engine.run("config", "set", "resources:plan", "vc2-1c-1gb")
+        refused = engine.run("preview", check=False)
+        assert refused.returncode
+        assert "Vultr does not change a server of the plan vc2-2c-4gb to this one" in refused.told
+        assert "`mesh replace lax-vultr-1` makes a new server" in refused.told
+        assert "Traceback" not in refused.told
+        (urn,) = [r["urn"] for r in engine.resources() if r["urn"].endswith("-instance")]
+        engine.run("preview", "--replace", urn)
+        engine.run(*UP, "--replace", urn)
+        (after,) = vultr.servers.values()
+        assert after.id != before and after.plan == "vc2-1c-1gb"
+
+
 @pytest.mark.slow
 def test_sigterm_too_with_more_servers_than_threads(tmp_path: Path, served: Served) -> None:
     vultr = served.vultr

@@ -148,6 +148,53 @@ class TestServer:
         with pytest.raises(ApiError) as caught:
             InstanceProvider().update(identity, outs, outs)
         assert str(caught.value).startswith("mesh:nodes.lax-vultr-1 = vc2-1c-1gb in lax: Vultr ref")
+        assert "or `mesh replace lax-vultr-1` makes a new server" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("has", "wanted", "said"),
+        [
+            ("vc2-1c-1gb", "vc2-2c-4gb", None),
+            ("vc2-2c-4gb", "vc2-1c-1gb", "it offers vhp-4c-8gb-amd"),
+            ("vc2-2c-4gb", "vc2-no-such", "it offers vhp-4c-8gb-amd"),
+            ("vhp-4c-8gb-amd", "vc2-2c-4gb", "its disk is larger"),
+            ("vhp-4c-8gb-amd", "vc2-no-such", None),
+        ],
+    )
+    def test_the_preview_refuses_a_plan_that_it_cannot_be_changed_to(
+        self, vultr: Vultr, has: str, wanted: str, said: str | None
+    ) -> None:
+        vultr.plans.append(vultr.plans[1] | {"id": "vhp-4c-8gb-amd", "disk": 180})
+        identity, outs = objects.instance(plan=has)
+        if said is None:
+            assert InstanceProvider().diff(identity, outs, outs | {"plan": wanted}).changes
+            return
+        with pytest.raises(ApiError) as caught:
+            InstanceProvider().diff(identity, outs, outs | {"plan": wanted})
+        told = str(caught.value)
+        assert told.startswith(f"mesh:nodes.lax-vultr-1 = {wanted} in lax: Vultr does not change")
+        assert said in told and "`mesh replace lax-vultr-1`" in told
+
+    def test_the_preview_asks_only_for_a_new_plan_and_refuses_nothing_unheard(
+        self, vultr: Vultr, server: tuple[str, Outs]
+    ) -> None:
+        identity, outs = server
+        smaller = outs | {"plan": "vc2-0"}
+        vultr.forget_calls()
+        InstanceProvider().diff(identity, outs, outs | {"enable_ipv6": False})
+        InstanceProvider().diff(identity, outs, smaller | {"region": "ord"})
+        assert not vultr.calls
+        vultr.fail(Fault("GET", "/instances/.*/upgrades", refused("Not found.", 404)))
+        assert InstanceProvider().diff(identity, outs, smaller).changes
+        nothing = Answer(200, {"upgrades": {"plans": []}})
+        vultr.fail(Fault("GET", "/instances/.*/upgrades", nothing))
+        assert InstanceProvider().diff(identity, outs, smaller).changes
+
+    def test_one_that_was_changed_in_the_console_already_is_not_refused(
+        self, vultr: Vultr, server: tuple[str, Outs]
+    ) -> None:
+        identity, outs = server
+        vultr.servers[identity].plan = "vc2-2c-4gb"
+        assert InstanceProvider().diff(identity, outs, outs | {"plan": "vc2-2c-4gb"}).changes
 
     def test_one_that_goes_lets_its_address_go_before_the_next_one_comes(
         self, vultr: Vultr, server: tuple[str, Outs]

@@ -578,6 +578,19 @@ def _check_patch(request: Request, one: Server) -> None:
         raise Refused("DDOS protection is not available in this region")
 
 
+@route("GET", "/instances/*/upgrades")
+def _upgrades(request: Request) -> Answer:
+    """The form is govultr's (instance.go)."""
+    one, vultr = _server(request, False), request.vultr
+    disk = 0 if vultr.knobs.downgrades else vultr.plan(one)["disk"]
+    plans = [
+        row["id"]
+        for row in vultr.plans
+        if row["id"] != one.plan and row["disk"] >= disk and one.region in row["locations"]
+    ]
+    return Answer(200, {"upgrades": {"applications": [], "os": [], "plans": plans}})
+
+
 def _power(request: Request, metal: bool, on: bool) -> Answer:
     one = _server(request, metal)
     one.running = on

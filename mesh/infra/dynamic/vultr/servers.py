@@ -119,12 +119,28 @@ class ServerProvider(VultrProvider):
             found = self._settled(vultr, id_, self._wanted(news))
         return UpdateResult(_outs(news, found))
 
-    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
+    def diff(self, id_: str, olds: Properties, news: Properties) -> DiffResult:
         """Region, address and what is fixed at its creation replace a server; the old one has to
-        release the address first."""
-        return difference(
+        release the address first. ApiError where the plan is one that it cannot be changed to; the
+        engine asks for no diff of what ``--replace`` names."""
+        found = difference(
             olds["node"], olds, news, self.updates, self.replaces, delete_before_replace=True
         )
+        if olds.get("plan") != news["plan"] and not found.replaces:
+            self._refuse_plan(id_, news)
+        return found
+
+    def _refuse_plan(self, id_: str, news: Properties) -> None:
+        """The preview's word on it, if Vultr can be asked; the update hears of it in any case."""
+        from mesh.infra.providers.vultr.v2 import ApiError
+        from mesh.infra.providers.vultr.v2.server import refuse_plan
+
+        try:
+            with _about(news):
+                refuse_plan(account().client, id_, news["plan"], news["node"])
+        except ApiError as error:
+            if error.kind in ("plan", "stopped"):
+                raise
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         """Whether it is still there, and what of it differs."""
@@ -176,7 +192,7 @@ class ServerProvider(VultrProvider):
             first = replace(wanted, plan=found.plan, ipv6=False)
             server.until_ready(vultr.client, kind, identity, first, progress)
         if body:
-            vultr.client.send("PATCH", path, body)
+            server.change(vultr.client, path, body, wanted.mark.node)
         server.start(vultr.client, found)
         ready: Server = server.until_ready(vultr.client, kind, identity, wanted, progress)
         server.attach(vultr.client, identity, wanted, progress)

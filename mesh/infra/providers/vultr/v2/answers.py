@@ -69,12 +69,14 @@ class Image(Answer):
 
 
 class Plan(Answer):
-    """A size of instances; ``monthly_cost`` in US dollars, ``locations`` are region ids."""
+    """A size of instances; ``monthly_cost`` in US dollars, ``locations`` are region ids.
+    ``disk`` is in GB, 0 where it is not told."""
 
     id: str
     monthly_cost: float
     locations: Texts
     type: Text = ""
+    disk: int = 0
 
 
 class MetalPlan(Plan):
@@ -155,16 +157,23 @@ class Server(Answer):
 
 class Instance(Server):
     """A virtual server. ``power_status`` is running or stopped, ``server_status`` none, locked,
-    installingbooting, ok."""
+    installingbooting, ok. ``disk`` is in GB, 0 where it is not told."""
 
     firewall_group_id: Text
     power_status: str
     server_status: str
     hostname: Text = ""
+    disk: int = 0
 
 
 class BareMetal(Server):
     """A bare metal server; it has no power status and no firewall group."""
+
+
+class Upgrades(Answer):
+    """``GET /instances/ID/upgrades``: the plans that an instance may be changed to."""
+
+    plans: Texts = ()
 
 
 class Name(Answer):

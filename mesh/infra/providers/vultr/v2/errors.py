@@ -17,6 +17,7 @@ Kind = Literal[
     "gone",  # 404, and other answers with the same meaning
     "limit",  # a quota of the account
     "capacity",  # sold out, or not sold there
+    "plan",  # a plan that an existing server cannot be changed to
     "locked",  # a server that cannot be deleted yet: it is locked, or still pending
     "refused",  # any other 4xx
     "rate",  # 429, after all repetitions

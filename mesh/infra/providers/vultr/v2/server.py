@@ -7,11 +7,11 @@ import base64
 import binascii
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from mesh.infra.providers.vultr.v2 import errors
-from mesh.infra.providers.vultr.v2.answers import Address, BareMetal, Instance, Server
+from mesh.infra.providers.vultr.v2.answers import Address, BareMetal, Instance, Server, Upgrades
 from mesh.infra.providers.vultr.v2.client import Client
 from mesh.infra.providers.vultr.v2.errors import ApiError
 from mesh.infra.providers.vultr.v2.mark import Mark
@@ -240,6 +240,44 @@ def changes(found: Server, wanted: Wanted) -> dict[str, Any]:
         if (DDOS in found.features) != wanted.ddos:
             body["ddos_protection"] = wanted.ddos
     return body
+
+
+def change(client: Client, path: str, body: dict[str, Any], node: str) -> None:
+    """Send the PATCH. Where Vultr refuses the plan, the error says how to have it."""
+    try:
+        client.send("PATCH", path, body)
+    except ApiError as error:
+        if error.kind != "refused" or "plan" not in body or "plan" not in error.problem.reason:
+            raise
+        raise ApiError("plan", replace(error.problem, cure=other_plan(node))) from None
+
+
+def refuse_plan(client: Client, identity: str, plan: str, node: str) -> None:
+    """ApiError where Vultr does not offer this plan to an instance that exists: a smaller one never
+    (docs.vultr.com, "How to Resize"). Where it offers none at all, one with a smaller disk."""
+    path = f"{INSTANCE.path}/{identity}"
+    found = client.get(path, INSTANCE.name, Instance)
+    if found.plan == plan:
+        return
+    offered = client.get(f"{path}/upgrades", "upgrades", Upgrades).plans
+    if plan in offered:
+        return
+    if offered:
+        why = f"it offers {', '.join(sorted(offered))}"
+    elif any(each.id == plan and 0 < each.disk < found.disk for each in client.plans()):
+        why = "its disk is larger"
+    else:
+        return
+    reason = f"Vultr does not change a server of the plan {found.plan} to this one: {why}"
+    raise ApiError("plan", Problem(node, plan, reason, other_plan(node)))
+
+
+def other_plan(node: str) -> str:
+    """What to do where Vultr does not change a server's plan."""
+    return (
+        f"keep its plan (mesh:nodes.{node}.plan), or `mesh replace {node}` makes a new server of "
+        f"the new plan; nodes whose turn comes later keep theirs until then"
+    )
 
 
 def drift(found: Server, wanted: Wanted, held: Address | None) -> list[str]:
