@@ -10,6 +10,7 @@ from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.instance import InstanceProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
 from mesh.infra.dynamic.vultr.startup_script import StartupScriptProvider
+from tests.kit.vultr_api import Vultr
 
 IDENTITY = "ab12cd34"
 NODE = "lax-vultr-1"
@@ -74,6 +75,12 @@ def instance_props(**changes: Any) -> dict[str, Any]:
     own = {k: v for k, v in changes.items() if k == "identity"}
     group = {} if "firewall_group_id" in changes else {"firewall_group_id": firewall(**own)[0]}
     return INSTANCE | _ground(changes) | group | changes
+
+
+def counts_no_longer_once_it_refused(vultr: Vultr) -> None:
+    """Servers that are gone, against the account's monthly fee."""
+    if any(call.what == "POST /instances" and call.status == 400 for call in list(vultr.calls)):
+        vultr.knobs.counted = 0.0
 
 
 def _ground(changes: dict[str, Any]) -> dict[str, Any]:

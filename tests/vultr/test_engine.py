@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,11 @@ from tests.engine.killpoints import Run
 from tests.kit.clouds.deployment import deployment
 from tests.kit.engine import Engine, until_none
 from tests.kit.stacks import ROOT
-from tests.kit.vultr_api import Knobs, Served, Vultr, answering
+from tests.kit.vultr_api import Fault, Knobs, Served, Vultr, answering
+from tests.kit.vultr_api.faults import LOCKED
 from tests.kit.vultr_api.stack import PROJECT, SECRETS, UP
+from tests.kit.wait import repeating
+from tests.vultr import objects
 
 pytestmark = pytest.mark.engine
 
@@ -105,6 +110,25 @@ def test_a_smaller_plan_is_refused_by_the_preview_and_had_by_a_replacement(
         engine.run(*UP, "--replace", urn)
         (after,) = vultr.servers.values()
         assert after.id != before and after.plan == "vc2-1c-1gb"
+
+
+def test_a_replacement_waits_for_a_locked_server_and_for_a_limit_that_counts_it(
+    tmp_path: Path, served: Served
+) -> None:
+    """The engine deletes and makes it in one process."""
+    vultr = served.vultr
+    with stack(tmp_path, served, cities=1) as engine:
+        engine.run(*UP)
+        (before,) = vultr.servers
+        vultr.fail(Fault("DELETE", "/instances/.*", LOCKED, times=2))
+        vultr.quotas, vultr.knobs = {"monthly fee": 5}, replace(vultr.knobs, counted=math.inf)
+        (urn,) = [r["urn"] for r in engine.resources() if r["urn"].endswith("-instance")]
+        with repeating(partial(objects.counts_no_longer_once_it_refused, vultr), 0.05):
+            done = engine.run(*UP, "--replace", urn)
+        assert "lax-vultr-1: Vultr answers: Unable to destroy server" in done.told
+        assert "the server just deleted may still count" in done.told
+        (after,) = vultr.servers
+        assert after != before
 
 
 @pytest.mark.slow

@@ -55,12 +55,6 @@ def next_run() -> None:
     use(KEY)
 
 
-def counts_no_longer_once_it_refused(vultr: Vultr) -> None:
-    """Servers that are gone, against the account's monthly fee."""
-    if any(call.what == "POST /instances" and call.status == 400 for call in list(vultr.calls)):
-        vultr.knobs.counted = 0.0
-
-
 def look(provider: Any, identity: str, outs: Outs) -> ReadResult:
     """What a refresh of a later run finds."""
     names = ("ssh_keys", "startup_scripts", "addresses", "groups", "instances", "bare_metals")
@@ -246,7 +240,7 @@ class TestServer:
         vultr.quotas, vultr.knobs = {"monthly fee": 5}, Knobs(counted=math.inf)
         next_run()
         InstanceProvider().delete(*server)
-        with repeating(partial(counts_no_longer_once_it_refused, vultr), 0.01):
+        with repeating(partial(objects.counts_no_longer_once_it_refused, vultr), 0.01):
             second, _ = objects.instance(address_id=server[1]["address_id"])
         assert list(vultr.servers) == [second]
         said = capsys.readouterr().out
