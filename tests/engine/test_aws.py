@@ -411,29 +411,33 @@ def test_destroy_leaves_nothing(engine: Engine, cloud: Cloud) -> None:
     assert cloud.made == {}
 
 
+@pytest.fixture(scope="class")
+def account() -> Cloud:
+    """AWS, with a VPC of somebody else's."""
+    return aws()
+
+
+@pytest.fixture(scope="class")
+def guest(account: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A stack whose member is in that VPC."""
+    given = {
+        "vpc": "vpc-0123456789abcdef0",
+        "subnet": "subnet-0123456789abcdef0",
+        "routeTable": "rtb-0123456789abcdef0",
+    }
+    providers = QUIET | {"aws": {"given": {"us-west-1": given}}}
+    nodes = NODES | {"lax-aws-1": {"number": 5, "ipv6": False}}
+    document = {**production(nodes=nodes, providers=providers), "aws:region": "us-east-1"}
+    folder = tmp_path_factory.mktemp("given")
+    with (
+        answering(Vultr()) as served,
+        stack(folder, served, document, SECRETS, [account]) as engine,
+    ):
+        yield engine
+
+
 class TestGivenVpc:
     """A VPC of somebody else's is used as it is, and left as it was."""
-
-    @pytest.fixture(scope="class")
-    def account(self) -> Cloud:
-        return aws()
-
-    @pytest.fixture(scope="class")
-    def guest(self, account: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-        given = {
-            "vpc": "vpc-0123456789abcdef0",
-            "subnet": "subnet-0123456789abcdef0",
-            "routeTable": "rtb-0123456789abcdef0",
-        }
-        providers = QUIET | {"aws": {"given": {"us-west-1": given}}}
-        nodes = NODES | {"lax-aws-1": {"number": 5, "ipv6": False}}
-        document = {**production(nodes=nodes, providers=providers), "aws:region": "us-east-1"}
-        folder = tmp_path_factory.mktemp("given")
-        with (
-            answering(Vultr()) as served,
-            stack(folder, served, document, SECRETS, [account]) as engine,
-        ):
-            yield engine
 
     def test_gets_a_route_server_and_groups_only(self, guest: Engine, account: Cloud) -> None:
         guest.run(*UP)
