@@ -45,11 +45,9 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-def bird(box: AgentMachine) -> str:
-    """When BIRD started."""
-    return next(
-        line for line in box.run("birdc", "show", "status").splitlines() if "Last reboot" in line
-    )
+def bird(box: AgentMachine) -> int:
+    """BIRD's process: it is the same for as long as BIRD has not started anew."""
+    return int(box.run("pidof", "bird"))
 
 
 def asked(box: AgentMachine, socket: str, command: str) -> str:

@@ -24,8 +24,8 @@ T = TypeVar("T")
 STRAYS = "`mesh strays --stack STACK --remove`"
 
 COUNTED = 300.0
-"""Seconds for which a deleted server may count against a limit of the account. Vultr says nothing of
-it; users' scripts for replacements report some minutes."""
+"""Seconds for which a deleted server may count against a limit of the account. Vultr says nothing
+of it; users' scripts for replacements report some minutes."""
 FREED = 180.0
 """Seconds until a deleted server releases its address and firewall group, at most."""
 DDOS, IPV6 = "ddos_protection", "ipv6"
