@@ -408,7 +408,7 @@ class Announcer:
         peers that are yet to apply it speak with the node, which announces until others do."""
         if not self._is_left_out() or not config.mates:
             return False
-        return not Routes.shown(self._network).has_peer(config)
+        return not self._routes().has_peer(config)
 
     def _at_once(self, config: Config, serves: bool) -> AnnounceState:
         """The state of a node that announces all its prefixes or nothing."""

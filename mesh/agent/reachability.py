@@ -19,7 +19,7 @@ class Routes:
     hears: Callable[[], bool] = lambda: True
 
     @staticmethod
-    def shown(network: Network, hears: Callable[[], bool] = lambda: True) -> Routes:
+    def shown(network: Network, hears: Callable[[], bool]) -> Routes:
         """The current ones. Raises :class:`mesh.agent.host.CommandFailed`."""
         return Routes(network.tunnel_routes(), hears)
 

@@ -178,7 +178,7 @@ class State:
     @property
     def is_left_out(self) -> bool:
         """Whether there is a highest manifest, and it does not name this node with its own key."""
-        return self.highest is not None and not self._names_us(self.highest.manifest)
+        return self.highest is not None and not self.is_member
 
     def read_applied(self) -> None:
         """Reads what is in force from the disk, which the undo timer may have written. A damaged

@@ -255,24 +255,29 @@ class RegistryPool:
     def holders(self, digest: str) -> tuple[int, int]:
         """How many registries answer, and how many of these hold that manifest with all parts."""
         answered = held = 0
-        for _, answer in self._ask("GET", f"{paths.API}/status"):
+        for _, status in self._statuses():
             answered += 1
-            with contextlib.suppress(Malformed):
-                status = decoded(dict, answer.body)
-                held += bool(status.get("complete") and status.get("manifest_sha256") == digest)
+            held += bool(status.get("complete") and status.get("manifest_sha256") == digest)
         return answered, held
 
     def full(self) -> dict[str, str]:
         """The registries that could not store what came last, and why; those of earlier versions
         do not say it."""
         found: dict[str, str] = {}
-        for node, answer in self._ask("GET", f"{paths.API}/status"):
-            with contextlib.suppress(Malformed):
-                reason = decoded(dict, answer.body).get("refuses")
-                if isinstance(reason, str) and reason:
-                    text = printable(reason[:MAX_TEXT])
-                    found[node] = f"takes no writes: {text}; {paths.MAKE_ROOM}"
+        for node, status in self._statuses():
+            reason = status.get("refuses")
+            if isinstance(reason, str) and reason:
+                text = printable(reason[:MAX_TEXT])
+                found[node] = f"takes no writes: {text}; {paths.MAKE_ROOM}"
         return found
+
+    def _statuses(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What each registry that answers says of itself; nothing where it cannot be read."""
+        for node, answer in self._ask("GET", f"{paths.API}/status"):
+            try:
+                yield node, decoded(dict, answer.body)
+            except Malformed:
+                yield node, {}
 
     def certificates(self) -> dict[str, str | None]:
         """SHA-256 of the certificate that each registry presented last, by URL."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import jinja2
 import pytest
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.nodes import Template
 
 from mesh.render import compiled
 from mesh.render.compiled import CompiledTemplates
@@ -19,11 +21,17 @@ class Compiled(Exception):
     """A template was compiled."""
 
 
+class Refusing(CodeGenerator):
+    """Compiles nothing."""
+
+    def visit_Template(self, node: Template, frame: Frame | None = None) -> None:  # noqa: N802  (Jinja's name)
+        raise Compiled
+
+
 class Asked(jinja2.Environment):
     """Says that it is about to compile a template."""
 
-    def compile(self, *_: object, **__: object) -> object:  # type: ignore[override]
-        raise Compiled
+    code_generator_class = Refusing
 
 
 @pytest.fixture

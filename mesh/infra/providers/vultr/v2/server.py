@@ -350,22 +350,32 @@ def delete(
     """Delete a server if it is there. Vultr deletes none that is locked or pending, so that this is
     repeated for as long as a creation may take."""
 
-    def look() -> Observed[bool]:
-        try:
-            client.send("DELETE", f"{kind.path}/{identity}")
-        except ApiError as error:
-            if error.kind == "gone":
-                return Observed("gone", True)
-            if error.kind == "locked":
-                return Observed(error.problem.reason)
-            raise
-        return Observed("deleted", True)
-
     cure = (
         f"see in Vultr's console what locks it (id {identity}), and run the same again; if {node} "
         f"is to stay, it is drained until `mesh replace {node}` or `mesh undrain {node}`"
     )
-    until(look, node, kind.bound, progress, at_once=True, goal="deleted", cure=cure)
+    until(
+        lambda: deletion(client, f"{kind.path}/{identity}"),
+        node,
+        kind.bound,
+        progress,
+        at_once=True,
+        goal="deleted",
+        cure=cure,
+    )
+
+
+def deletion(client: Client, path: str) -> Observed[bool]:
+    """Send the DELETE: there is a value once the object is gone, and none while it is locked."""
+    try:
+        client.send("DELETE", path)
+    except ApiError as error:
+        if error.kind == "gone":
+            return Observed("gone", True)
+        if error.kind == "locked":
+            return Observed(error.problem.reason)
+        raise
+    return Observed("deleted", True)
 
 
 def until_unlisted(

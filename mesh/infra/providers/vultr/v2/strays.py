@@ -15,7 +15,7 @@ from mesh.infra.providers.vultr.v2.holdings import (
     ObjectKind,
     look,
 )
-from mesh.infra.providers.vultr.v2.server import BARE_METAL, INSTANCE, STRAYS
+from mesh.infra.providers.vultr.v2.server import BARE_METAL, INSTANCE, STRAYS, deletion
 from mesh.infra.providers.vultr.v2.waiting import Observed, Progress
 from mesh.spec.problems import Problem
 
@@ -93,16 +93,11 @@ def remove(client: Client, stray: AccountObject, progress: Progress) -> bool:
 
     def attempt() -> Observed[bool]:
         try:
-            client.send("DELETE", stray.path)
+            return deletion(client, stray.path)
         except ApiError as error:
-            if error.kind == "gone":
-                return Observed("gone", True)
             if error.kind == "refused" and stray.kind in (ObjectKind.ADDRESS, ObjectKind.GROUP):
                 return Observed("still in use")
-            if error.kind == "locked":
-                return Observed(error.problem.reason)
             raise
-        return Observed("deleted", True)
 
     return waiting.until(
         attempt,
